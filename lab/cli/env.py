@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.cli.arguments import Arguments
+from lab.cli.output import unless_reader_left
 from lab.config.checks import num_gpus
 from lab.errors import ConfigError
 from lab.system.provenance import describe_machine, describe_versions, git_output, sources_fingerprint
@@ -44,7 +45,8 @@ def run_env(words: Sequence[str]) -> int:
     if rest:
         raise ConfigError(f"{rest[0]}: lab env takes no words (lab env --help)")
     found = describe_environment()
-    print(json.dumps(found, indent=2) if options.json else _as_text(found))
+    with unless_reader_left():
+        print(json.dumps(found, indent=2) if options.json else _as_text(found))
     return 0
 
 

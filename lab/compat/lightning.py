@@ -14,6 +14,35 @@ from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, ModelPa
 from torch import nn
 
 
+def keep_exact(trainer: pl.Trainer) -> None:
+    """Let batches of a class with ``exact = True``, and the sums of metrics, keep their types under ``*16-true``.
+
+    Lightning rounds all floats of a batch to the network's type, boxes and sizes of the truth too, and casts metrics
+    with the network.
+    """
+    plugin: Any = trainer.precision_plugin
+    if not plugin.precision.endswith("16-true"):
+        return
+    convert_input, convert_module = plugin.convert_input, plugin.convert_module
+
+    def cast(module: nn.Module) -> nn.Module:
+        from torchmetrics import Metric
+
+        metrics = [part for part in module.modules() if isinstance(part, Metric)]
+        kept = [
+            (dict(metric._defaults), {name: getattr(metric, name) for name in metric._defaults}) for metric in metrics
+        ]
+        converted: nn.Module = convert_module(module)
+        for metric, (defaults, states) in zip(metrics, kept, strict=True):
+            metric._defaults.update(defaults)
+            for name, state in states.items():
+                setattr(metric, name, state)
+        return converted
+
+    plugin.convert_input = lambda data: data if getattr(data, "exact", False) else convert_input(data)
+    plugin.convert_module = cast
+
+
 def start_at(trainer: pl.Trainer, step: int) -> None:
     """Set a Trainer that has not run yet to the optimizer step from which a run resumes.
 

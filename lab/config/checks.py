@@ -289,6 +289,9 @@ def _check_files(composed: Composed) -> None:
 
 
 def _near_checkpoints(ckpt: str, config: dict[str, Any]) -> str:
+    own = Path(ckpt) / "checkpoints" / "best.ckpt"
+    if ckpt and own.is_dir():  # a run's directory was named
+        return f"; did you mean {own}?"
     runs = Path(config["paths"]["runs_dir"])
     found = [str(path) for path in runs.glob("*/checkpoints/best.ckpt")]
     return closest(ckpt, found) or (f"; there is {found[0]}" if found else f"; there is no checkpoint in {runs}/ yet")

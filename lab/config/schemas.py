@@ -193,7 +193,7 @@ class EmaConfig(Strict):
     """Exponential moving average of the weights."""
 
     decay: Annotated[Float, Field(gt=0, lt=1)]
-    start: WholeFrom0
+    start: WholeFrom0 = 0
     warmup: Bool = True  # a smaller decay in the beginning
 
 

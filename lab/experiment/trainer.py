@@ -23,7 +23,7 @@ from lab.callbacks.pruning import Pruning
 from lab.callbacks.steps import StepLog
 from lab.callbacks.unfreeze import Unfreeze
 from lab.checkpoint.format import CheckpointReader
-from lab.compat.lightning import start_at
+from lab.compat.lightning import keep_exact, start_at
 from lab.experiment.assembly import QUIET, device_arguments
 from lab.experiment.context import FitContext
 from lab.run_progress import job_folder, waits_for_verdicts
@@ -80,6 +80,7 @@ def make_fit_trainer(
         num_sanity_val_steps=0,
         **QUIET,
     )
+    keep_exact(trainer)
     start_at(trainer, start)
     collect_as_usual()
     return trainer, divergence
@@ -146,9 +147,11 @@ def make_eval_trainer(
         callbacks = [*callbacks, Heartbeat(folder)]
     collect_as_usual()
     # FSDP2 changes its parameters in place, which inference mode forbids; no_grad is hardly slower.
-    return pl.Trainer(
+    trainer = pl.Trainer(
         **device_arguments(config, place), callbacks=callbacks, logger=False, inference_mode=False, **QUIET
     )
+    keep_exact(trainer)
+    return trainer
 
 
 def describe_device(trainer: pl.Trainer) -> str:

@@ -210,6 +210,8 @@ class ImageBatch(Movable, Generic[TargetsT, TruthT]):
             architecture's ``totals`` names them; None outside of training, where the batch is not part of a step.
     """
 
+    exact: ClassVar[bool] = True  # the images are integers: what is a float here is for losses and metrics
+
     images: Tensor
     padding_mask: Tensor | None
     targets: TargetsT

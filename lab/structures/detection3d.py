@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
@@ -149,6 +149,8 @@ class MultiviewBatch(Movable):
         chances: (B, R) int64, see ``MultiviewSample``; None outside of training.
         totals: the normalisers of the whole optimizer step; None outside of training.
     """
+
+    exact: ClassVar[bool] = True  # the images are integers: what is a float here are places
 
     images: Tensor
     projections: Tensor

@@ -136,6 +136,20 @@ class TextTokenizer:
         encoding = self._encodings([text], offsets=True)[0]
         return encoding.ids, encoding.offsets
 
+    def decode_added(self, ids: Sequence[int]) -> str:
+        """Return the text that ids add to a text before them; ``decode`` drops a blank with which it begins."""
+        if self._rust is None:
+            return self.decode(ids)
+        before = self.decode([self._word])
+        whole = self.decode([self._word, *ids])
+        return whole[len(before) :] if whole.startswith(before) else self.decode(ids)
+
+    @cached_property
+    def _word(self) -> int:
+        """Any token that is a text of its own."""
+        ordinary = (number for number in range(self.vocab_size) if number not in self.special.ids)
+        return next((number for number in ordinary if self.decode([number]).strip().isalnum()), 0)
+
     def decode(self, ids: Iterable[int], special: bool = False) -> str:
         """Return the text of ids.
 

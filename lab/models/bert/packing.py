@@ -87,6 +87,8 @@ def make_packing(input_ids: Tensor, attention_mask: Tensor | None, num_tokens: i
         return Packing(None, allowed, (batch, length))
     else:
         places = mask.flatten().nonzero()[:, 0]
+    if not len(places):  # no token at all: positions are computed as if they were, and mean nothing
+        return Packing(None, None, (batch, length))
     return Packing(places, allowed, (batch, length))
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
+from lab.errors import CheckpointError
 from lab.models.bloom.megatron import find_layers, from_megatron, is_megatron, split_megatron, to_megatron
 from lab.registry.renaming import StateDict
 from lab.registry.shards import Shards
@@ -26,17 +28,25 @@ __all__ = [
 
 _PREFIX = "transformer."
 _HEAD = "lm_head.weight"
+_WORDS = "word_embeddings.weight"
 
 
 def from_transformers(state_dict: StateDict) -> dict[str, Tensor]:
-    """Convert a state dict of ``BloomModel`` or ``BloomForCausalLM``."""
+    """Convert a state dict of ``BloomModel`` or ``BloomForCausalLM``.
+
+    Raises:
+        CheckpointError: the head is another matrix than the embeddings.
+    """
+    head, words = state_dict.get(_HEAD), state_dict.get(f"{_PREFIX}{_WORDS}", state_dict.get(_WORDS))
+    if head is not None and words is not None and not head.is_meta and not torch.equal(head, words):
+        raise CheckpointError(f"{_HEAD} is another matrix than the embeddings of the words; here they are one")
     return {key.removeprefix(_PREFIX): value for key, value in state_dict.items() if key != _HEAD}
 
 
 def to_transformers(state_dict: StateDict) -> dict[str, Tensor]:
     """Return a state dict that loads strictly into ``BloomForCausalLM``."""
     theirs = {f"{_PREFIX}{key}": value for key, value in state_dict.items()}
-    return {**theirs, _HEAD: state_dict["word_embeddings.weight"]}
+    return {**theirs, _HEAD: state_dict[_WORDS]}
 
 
 def convert(state_dict: StateDict) -> dict[str, Tensor]:

@@ -64,7 +64,9 @@ class Views:
             Places (B, Q, N, 2), (u, v) in 0..1 of the picture, and which points a camera sees, (B, Q, N) bool.
         """
         points = full_precision(points)
-        projected = torch.einsum("bnij,bqj->bqni", self.matrices[..., :3], points) + self.matrices[:, None, :, :, 3]
+        # Products and sums, which autocast and TF32 leave exact: a product of matrices would be off by many pixels.
+        turned = (self.matrices[:, None, :, :, :3] * points[:, :, None, None]).sum(-1)
+        projected = turned + self.matrices[:, None, :, :, 3]
         depth = projected[..., 2:]
         places = projected[..., :2] / depth.clamp(min=NEAREST)
         seen = (depth[..., 0] > NEAREST) & ((places > 0) & (places < 1)).all(-1)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lab.ops.masks import downsample_segments, mask_losses, pairwise_mask_costs, sampled_mask_losses
 from lab.ops.matching import match
-from lab.ops.precision import full_precision
+from lab.ops.precision import full_precision, without_autocast
 from lab.ranges import Draws, Flat, Weight
 from lab.structures import SegmentationTargets, Term
 
@@ -104,6 +104,17 @@ class MaskCriterion:
         Returns:
             ``loss_ce``, ``loss_mask`` and ``loss_dice`` of the last layer, ``loss_ce_0`` and so on of the earlier ones.
         """
+        with without_autocast(masks):
+            return self._terms(class_logits, mask_embed, masks, targets, sample)
+
+    def _terms(
+        self,
+        class_logits: Tensor,
+        mask_embed: Tensor | None,
+        masks: Tensor,
+        targets: SegmentationTargets,
+        sample: bool,
+    ) -> dict[str, Term]:
         class_logits, masks = full_precision(class_logits), full_precision(masks)
         mask_embed = None if mask_embed is None else full_precision(mask_embed)
         image, number = places(targets.counts, masks.device)

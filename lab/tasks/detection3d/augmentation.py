@@ -26,7 +26,9 @@ _ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
 
 
 def normalized(images: Tensor, sizes: Tensor, pixels: PixelScale) -> Tensor:
-    """Return pictures (B, N, 3, H, W) as float32 in the scale and order of channels of a network; padding is 0.
+    """Return pictures (B, N, 3, H, W) in the scale and order of channels of a network; padding is 0.
+
+    They are computed in float32 and returned as torch's default type, which is that of the network.
 
     Args:
         images: (B, N, 3, H, W) RGB of 0..255, uint8 or float.
@@ -39,7 +41,8 @@ def normalized(images: Tensor, sizes: Tensor, pixels: PixelScale) -> Tensor:
     found = ordered.to(torch.float32, copy=True).sub_(mean).div_(deviation)
     rows = torch.arange(height, device=images.device) >= sizes[:, :1]
     columns = torch.arange(width, device=images.device) >= sizes[:, 1:]
-    return found.masked_fill_((rows[:, :, None] | columns[:, None, :])[:, None, None], 0.0)
+    found.masked_fill_((rows[:, :, None] | columns[:, None, :])[:, None, None], 0.0)
+    return found.to(torch.get_default_dtype())
 
 
 def grid_masked(images: Tensor, chances: Tensor, settings: Mapping[str, Any]) -> Tensor:

@@ -122,7 +122,7 @@ def continue_batch(
         batch.attention_mask,
         rows=batch.numbers,
         pad=tokenizer.pad_id,
-        decode=tokenizer.decode,
+        decode=tokenizer.decode_added,
         watch=watch,
         **(ending if may_end else {}),
         **how.choosing(),
@@ -145,11 +145,12 @@ def _continuation(
     stopped, end = LENGTH, tokenizer.special.end_of_text
     if end is not None and end in ids:
         ids, stopped = ids[: ids.index(end) + 1], END
-    text = tokenizer.decode(ids)
+    decode = tokenizer.decode_added if prompt else tokenizer.decode
+    text = decode(ids)
     if has_any(text, how.stop):
         stopped = STOP
         counts = range(1, len(ids) + 1)  # the text of more tokens has all that the text of fewer has
-        ids = ids[: counts[bisect_left(counts, True, key=lambda n: has_any(tokenizer.decode(ids[:n]), how.stop))]]
+        ids = ids[: counts[bisect_left(counts, True, key=lambda n: has_any(decode(ids[:n]), how.stop))]]
         text = until(text, how.stop)
     return Continuation(prompt, text, tuple(ids), float(logprobs[: len(ids)].sum()), stopped, number)
 

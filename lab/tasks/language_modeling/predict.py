@@ -145,7 +145,7 @@ class _Streaming(pl.Callback):
         self, trainer: Any, pl_module: Any, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Print the prompt."""
-        self.stream = stream = TextStream(self.task.tokenizer, self.how.stop)
+        self.stream = stream = TextStream(self.task.tokenizer, self.how.stop, behind=bool(batch.texts[0]))
         stream.write(batch.texts[0])
         self.task.grow = lambda batch, tokens: stream.add(tokens[0])
 

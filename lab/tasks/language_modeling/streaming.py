@@ -22,19 +22,25 @@ class TextStream:
         tokenizer: decodes the tokens.
         stop: texts before which the text ends.
         write: takes what is added; by default it is printed, with characters escaped that a terminal would act on.
+        behind: whether a text stands before it.
     """
 
     def __init__(
-        self, tokenizer: TextTokenizer, stop: Sequence[str] = (), write: Callable[[str], None] | None = None
+        self,
+        tokenizer: TextTokenizer,
+        stop: Sequence[str] = (),
+        write: Callable[[str], None] | None = None,
+        behind: bool = True,
     ) -> None:
-        self.tokenizer, self.stop, self.write = tokenizer, stop, write or _print
+        self.decode = tokenizer.decode_added if behind else tokenizer.decode
+        self.stop, self.write = stop, write or _print
         self.ids: list[int] = []
         self.shown = 0
 
     def add(self, token: int) -> None:
         """Add a token."""
         self.ids.append(token)
-        text = self.tokenizer.decode(self.ids).rstrip(_UNFINISHED)
+        text = self.decode(self.ids).rstrip(_UNFINISHED)
         end = until(text, self.stop)
         self._show(end if len(end) < len(text) else text[: len(text) - self._may_become_a_stop(text)])
 

@@ -246,7 +246,7 @@ class LanguageModelingTask(Task):
     def _streamed(self, prompt: Any, how: Generation, write: Callable[[str], None] | None) -> Continuation:
         if not isinstance(prompt, str) or how.num_samples != 1:
             raise ConfigError("stream shows one text: give one prompt, and num_samples=1")
-        stream = TextStream(self.tokenizer, how.stop, write)
+        stream = TextStream(self.tokenizer, how.stop, write, behind=bool(prompt))
         stream.write(prompt)
         self.grow = lambda batch, tokens: stream.add(tokens[0])
         try:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lab.checking import check_range
 from lab.compat.lightning import strategy_of
 from lab.data.datamodule import DataModule
 from lab.errors import ConfigError
@@ -246,8 +247,11 @@ class RecommendationTask(Task):
 
         Raises:
             DataError: the input is not a history, or none of the items of a single history is in the training data.
+            ConfigError: ``k`` is not positive.
         """
         names, settings = self.spec.item_names, self.eval_settings
+        if k is not None:
+            check_range("k", k, least=1)
         numbers = {name: number for number, name in enumerate(names, start=1)}
         single = is_one(inputs)
         known = [known_items(history, numbers) for history in ([inputs] if single else inputs)]

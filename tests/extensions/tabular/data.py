@@ -107,7 +107,7 @@ class CSVDataModule(DataModule):
         columns = [name for name in self.table if name != self.target]
         values = self.table[[*columns, self.target]].to_numpy(np.float64)[self.parts["train"]]
         means, deviations = values.mean(0), values.std(0)
-        deviations[deviations == 0] = 1.0  # a constant column
+        deviations[deviations <= 1e-12 * np.abs(values).max(0)] = 1.0  # a constant column, but for rounding
         if not self.scaled:
             means[:-1], deviations[:-1] = 0.0, 1.0
         return TabularSpec(

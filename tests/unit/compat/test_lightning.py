@@ -15,7 +15,10 @@ from torchmetrics import MeanMetric
 
 from lab.compat import lightning as compat
 from lab.strategies.environment import ManagedEnvironment
+from lab.structures import ImageBatch
+from lab.structures.detection3d import MultiviewBatch
 from lab.system.ranks import Place
+from lab.tasks.classification.metrics import CalibrationError
 
 
 class Module(pl.LightningModule):
@@ -201,3 +204,25 @@ def test_own_engine_strategy(stage: str, asked: list[str], one_rank: None) -> No
     assert strategy.asked == asked
     assert strategy.config["of"] == "the precision"
     assert strategy.config["train_micro_batch_size_per_gpu"] == 1
+
+
+def test_keep_exact() -> None:
+    """Boxes keep their numbers and metrics their sums, whatever the network's type; other batches are cast."""
+    trainer = pl.Trainer(accelerator="cpu", precision="bf16-true", logger=False, barebones=True)
+    compat.keep_exact(trainer)
+    plugin = trainer.precision_plugin
+    task = nn.ModuleDict({"net": nn.Linear(2, 1), "error": CalibrationError(4)})
+    assert plugin.convert_module(task)["net"].weight.dtype == torch.bfloat16
+    task["error"].update(torch.randn(3, 2).bfloat16(), torch.tensor([0, 1, 1]))
+    task["error"].reset()
+    assert task["error"].confidence.dtype == torch.float64
+    boxes = torch.tensor([[259.0, 176, 491, 376]])
+    assert plugin.convert_input(boxes).dtype == torch.bfloat16
+
+    class Exact:
+        exact = True
+
+    batch = Exact()
+    assert plugin.convert_input(batch) is batch
+    assert ImageBatch.exact
+    assert MultiviewBatch.exact

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 import lab
 from lab.errors import ConfigError
 from lab.models.bert.network import Bert
+from lab.models.bert.weights import to_transformers
 from lab.registry.parallel import blocks_of
 from lab.structures.language_modeling import MaskedTargets
 from lab.training.terms import batch_terms
@@ -189,3 +193,25 @@ def test_matrices_begin_with_the_deviation_that_is_asked_for() -> None:
             if parameter.numel() > 10_000:
                 assert abs(float(parameter.detach().std()) / (0.880 * asked) - 1) < 0.03, name
                 assert float(parameter.detach().abs().max()) <= 2 * asked
+
+
+def test_a_batch_without_any_token_is_computed() -> None:
+    net, ids = make().eval(), torch.ones(2, 4, dtype=torch.int64)
+    found = net.encode(ids, torch.zeros(2, 4, dtype=torch.bool))
+    values = [value for value in vars(found).values() if isinstance(value, Tensor) and value.is_floating_point()]
+    assert values
+    assert all(bool(value.isfinite().all()) for value in values)
+
+
+def test_shards_may_hold_the_matrix_of_the_words_twice(tmp_path: Path) -> None:
+    """transformers' ``decoder.weight``: the shapes of shards are read before their numbers."""
+    source = make()
+    state = {key: value.contiguous().clone() for key, value in to_transformers(source.state_dict()).items()}
+    names = sorted(state)
+    files = {name: f"model-{number % 2 + 1:05d}-of-00002.safetensors" for number, name in enumerate(names)}
+    for file in set(files.values()):
+        save_file({name: state[name] for name in names if files[name] == file}, tmp_path / file)
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    net = lab.create_model("bert_tiny", **SIZES, pretrained=str(tmp_path / "model.safetensors.index.json"))
+    for name, value in source.state_dict().items():
+        assert torch.equal(net.state_dict()[name], value), name

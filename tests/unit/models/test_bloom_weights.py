@@ -192,3 +192,13 @@ def test_vocabularies(tmp_path: Path) -> None:
     assert same(create_model("bloom_tiny", pretrained=tmp_path, **SHAPE), found)
     with pytest.raises(CheckpointError, match="vocabulary of 64 tokens, and the network has 90: take the tokenizer"):
         create_model("bloom_tiny", pretrained=tmp_path, **{**SHAPE, "vocab_size": 90})
+
+
+def test_a_head_of_its_own_is_refused(tmp_path: Path) -> None:
+    state = to_transformers(tiny().state_dict())
+    file = tmp_path / "untied.pth"
+    torch.save(state, file)
+    load_weights(tiny(1), "bloom_tiny", str(file), str(tmp_path))
+    torch.save({**state, "lm_head.weight": state["lm_head.weight"] + 1}, file)
+    with pytest.raises(CheckpointError, match=r"lm_head\.weight is another matrix than the embeddings"):
+        load_weights(tiny(1), "bloom_tiny", str(file), str(tmp_path))

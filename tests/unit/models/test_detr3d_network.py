@@ -128,3 +128,20 @@ def test_it_trains_in_half_precision(net: torch.nn.Module) -> None:
     loss.backward()
     assert all(part.grad is not None and part.grad.isfinite().all() for part in net.parameters())
     assert (outputs.all_codes - exact.all_codes).abs().mean() < 0.05
+
+
+def test_points_are_projected_exactly_whatever_the_networks_precision() -> None:
+    """A product of matrices under autocast would be off by many pixels."""
+    maps = [torch.randn(12, 8, 12, 20, generator=torch.Generator().manual_seed(0))]
+    views = Views.of(maps, rig(), (-20, -20, -2, 20, 20, 2), (HEIGHT, WIDTH))
+    points = torch.rand(2, 50, 3, generator=torch.Generator().manual_seed(1))
+    expected, seen = views.project(points)
+    assert seen.any()
+    exact = torch.einsum("bnij,bqj->bqni", views.matrices[..., :3].double(), points.double())
+    exact = exact + views.matrices[:, None, :, :, 3].double()
+    places = (exact[..., :2] / exact[..., 2:].clamp(min=1e-5))[seen]
+    assert float((expected[seen] - places).abs().max()) * WIDTH < 1e-3
+    with torch.autocast("cpu", torch.bfloat16):
+        found, also = views.project(points)
+    assert torch.equal(also, seen)
+    assert torch.equal(found, expected)

@@ -267,3 +267,17 @@ def test_points_are_sampled_in_training_only() -> None:
         evaluated = [net.loss(net(images), targets)["loss_mask"].sum for _ in range(2)]
     assert trained[0] != trained[1]
     assert evaluated[0] == evaluated[1]
+
+
+@pytest.mark.parametrize("num_points", [0, 64])
+def test_the_loss_is_computed_in_float32_under_autocast(num_points: int) -> None:
+    logits, embed, features, targets = scene()
+    criterion = MaskCriterion(QUERIES, CLASSES, MaskLossOptions(num_points=num_points))
+    found = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            found.append(criterion(logits, embed, features, targets, sample=True))
+    for name, term in found[0].items():
+        assert found[1][name].sum.dtype == torch.float32
+        assert torch.equal(found[1][name].sum, term.sum), name

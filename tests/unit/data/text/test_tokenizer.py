@@ -84,3 +84,26 @@ def test_characters_are_reversible_and_unknown_ones_are_said():
         plain.encode("xqq")
     marked = train_characters([text], ["[UNK]"])
     assert marked.encode("qx") == [marked.special.unk, marked.token_to_id("x")]
+
+
+@pytest.mark.parametrize("kind", ["metaspace", "wordpiece", "bytes"])
+def test_what_is_added_to_a_text_keeps_its_blank(kind, tmp_path):
+    """Decoders of SentencePiece and WordPiece drop the blank with which a text of its own would begin."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    words = {"metaspace": "▁the ▁cat ▁sat", "wordpiece": "the cat sat", "bytes": "the Ġcat Ġsat"}[kind].split()
+    vocabulary = {word: number for number, word in enumerate(["[UNK]", *words])}
+    if kind == "wordpiece":
+        made, decoder = models.WordPiece(vocabulary, unk_token="[UNK]"), decoders.WordPiece()
+        split = pre_tokenizers.BertPreTokenizer()
+    else:
+        made = models.WordLevel(vocabulary, unk_token="[UNK]")
+        decoder = decoders.Metaspace() if kind == "metaspace" else decoders.ByteLevel()
+        split = pre_tokenizers.Metaspace() if kind == "metaspace" else pre_tokenizers.ByteLevel()
+    tokenizer = Tokenizer(made)
+    tokenizer.decoder, tokenizer.pre_tokenizer = decoder, split
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    found = TextTokenizer.load(tmp_path / "tokenizer.json")
+    ids = [vocabulary[word] for word in words]
+    assert found.decode(ids[:1]) + found.decode_added(ids[1:]) == found.decode(ids) == "the cat sat"
+    assert found.decode_added([]) == ""

@@ -100,7 +100,7 @@ def test_a_stream_holds_back_what_may_become_a_stop_and_parts_of_a_character() -
     class Bytes:
         """Each token is a byte."""
 
-        def decode(self, ids: Sequence[int]) -> str:
+        def decode_added(self, ids: Sequence[int]) -> str:
             return bytes(ids).decode(errors="replace")
 
     shown: list[str] = []

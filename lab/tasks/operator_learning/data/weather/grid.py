@@ -150,6 +150,26 @@ def align(grid: Grid, order: Order, first: Grid, where: str, whose: str) -> Orde
     raise DataError(f"{where}: its grid is {grid.describe()}, and that of {whose} {first.describe()}")
 
 
+def in_order_of(grid: Grid, order: Order, like: Grid | None, drop_last_row: bool, where: str) -> Grid:
+    """Return a file's grid with the columns of another one; a grid of another shape stays as it is.
+
+    Args:
+        grid: of the file.
+        order: of the file.
+        like: the other one; None: there is none.
+        drop_last_row: whether the other one has a row less.
+        where: the file, for messages.
+
+    Raises:
+        DataError: both have one shape, and are of other places.
+    """
+    kept = without_last_row(grid) if drop_last_row else grid
+    if like is None or kept.shape != like.shape:
+        return grid
+    align(kept, order, like, where, "what the network was trained on")
+    return replace(grid, longitudes=like.longitudes)
+
+
 def without_last_row(grid: Grid) -> Grid:
     """Return a grid without its southernmost row, as FourCastNet drops row 721 of ERA5, the south pole."""
     return replace(grid, latitudes=grid.latitudes[:-1])

@@ -16,7 +16,7 @@ from torch import Tensor
 from lab.data.numpy_arrays import array_names
 from lab.errors import ConfigError, DataError
 from lab.ranges import Gt, Word
-from lab.structures import KeyedDataset
+from lab.structures import DataSpec, KeyedDataset
 from lab.structures.operator_learning import FieldSpec
 from lab.tasks.operator_learning.data.inputs import FIELDS
 from lab.tasks.operator_learning.data.module import FieldDataModule
@@ -79,10 +79,26 @@ class WeatherDataModule(FieldDataModule):
         """The folder of the files."""
         return Path(self.root)
 
+    @property
+    def _trained_on(self) -> Grid | None:
+        spec = self._followed
+        return None if spec is None or not spec.latitudes else Grid(tuple(spec.latitudes), tuple(spec.longitudes))
+
+    def follow(self, spec: DataSpec) -> None:
+        """Normalise as the data of a checkpoint did, and put columns in its order.
+
+        Raises:
+            DataError: its network reads or predicts other channels, steps of another length, or other places.
+        """
+        super().follow(spec)
+        if self._trained_on not in (None, self.series.grid):
+            for name in ("series", "statistics", "known", "samples"):
+                self.__dict__.pop(name, None)
+
     @cached_property
     def series(self) -> FieldSeries:
         """All states; what was unsorted, double or incomplete is said."""
-        series = FieldSeries(self.open_files(), self.wanted, self.drop_last_row)
+        series = FieldSeries(self.open_files(), self.wanted, self.drop_last_row, self._trained_on)
         for why, count in series.notes.items():
             log.warning("%s: %d states %s", series.files[0].source, count, why)
         series.hold()
@@ -231,7 +247,8 @@ class WeatherDataModule(FieldDataModule):
         if any(plain):
             raise DataError("input: give files of fields with dates, or arrays of fields, not both")
         channels = self.spec.given or self.spec.channels
-        parts = [FieldSeries([open_fields(path, channels)], channels, self.drop_last_row) for path in paths]
+        like = self.series.grid if self._followed is None else self._trained_on
+        parts = [FieldSeries([open_fields(path, channels)], channels, self.drop_last_row, like) for path in paths]
         shape = parts[0].grid.shape
         for path, part in zip(paths, parts, strict=True):
             if part.grid.shape != shape:

@@ -11,7 +11,7 @@ import numpy as np
 
 from lab.errors import DataError, closest
 from lab.tasks.operator_learning.data.weather.files import FieldFile, StateArray, StateNumbers, Times
-from lab.tasks.operator_learning.data.weather.grid import Grid, Order, align, read_grid, without_last_row
+from lab.tasks.operator_learning.data.weather.grid import Grid, Order, align, in_order_of, read_grid, without_last_row
 
 log = logging.getLogger(__name__)
 MOST_IN_MEMORY = 256 << 20
@@ -46,6 +46,7 @@ class FieldSeries:
         files: at least one.
         channels: the names of the C channels, in their order; None: those of the first file.
         drop_last_row: leave out the southernmost row.
+        like: the grid that a network was trained on: one of its shape must be the same, and is put in its order.
 
     Raises:
         DataError: a channel is in no file, grids differ, or no time has all channels.
@@ -59,7 +60,11 @@ class FieldSeries:
     """
 
     def __init__(
-        self, files: Sequence[FieldFile], channels: Sequence[str] | None = None, drop_last_row: bool = False
+        self,
+        files: Sequence[FieldFile],
+        channels: Sequence[str] | None = None,
+        drop_last_row: bool = False,
+        like: Grid | None = None,
     ) -> None:
         self.files, self.notes = list(files), dict[str, int]()
         first = self.files[0]
@@ -72,7 +77,7 @@ class FieldSeries:
                 f"{closest(missing[0], units)}; data.variables names them"
             )
         self.units = tuple(units[name] for name in self.channels)
-        self.grid, self._orders = _one_grid(self.files, drop_last_row)
+        self.grid, self._orders = _one_grid(self.files, drop_last_row, like)
         self.times, self._columns = self._joined()
         self._held: StateArray | None = None
 
@@ -175,23 +180,25 @@ def _all_channels(files: Sequence[FieldFile]) -> list[str]:
     return list(dict.fromkeys(name for file in files for name in file.channels))
 
 
-def _one_grid(files: Sequence[FieldFile], drop_last_row: bool) -> tuple[Grid, list[Order]]:
-    """Return the grid of the first file, and the order that puts each file on it."""
+def _one_grid(files: Sequence[FieldFile], drop_last_row: bool, like: Grid | None) -> tuple[Grid, list[Order]]:
+    """Return the grid of the first file, its columns in the order of ``like``, and what puts each file on it."""
     orders: list[Order] = []
     first: Grid | None = None
     turned = 0
     for file in files:
         where = str(file.source)
         grid, order = read_grid(file.latitudes, file.longitudes, file.coordinate_units, where)
-        if first is None:
+        if first is None and like is None:
             first = grid
         else:
+            first = first or in_order_of(grid, order, like, drop_last_row, where)
             order = align(grid, order, first, where, str(files[0].source))
-            turned += order.shift != 0 or order.flipped != orders[0].flipped
+            turned += order.shift != 0 or order.flipped != (orders or [order])[0].flipped
         if drop_last_row:
             order = Order(order.flipped, order.shift, first.shape[0] - 1)
         orders.append(order)
     assert first is not None
     if turned:
-        log.warning("%d of %d files have rows or columns in another order than %s", turned, len(files), files[0].source)
+        whose = files[0].source if like is None else "what the network was trained on"
+        log.warning("%d of %d files have rows or columns in another order than %s", turned, len(files), whose)
     return without_last_row(first) if drop_last_row else first, orders

@@ -362,3 +362,24 @@ def test_a_file_larger_than_the_memory_in_use_is_read_state_by_state(tmp_path, m
     finally:
         tracemalloc.stop()
     assert peak < total / 4, peak  # measured: 4.0 MB
+
+
+def test_a_network_reads_columns_in_the_order_of_its_training(tmp_path, caplog):
+    """Other data and inputs from -180 are put in the order of the checkpoint's; another place is refused."""
+    times, east, west = hours("2020-01-01", 124), np.arange(0, 360, 45.0), np.arange(-180, 180, 45.0)
+    for name, longitudes in (("east", east), ("west", west), ("shifted", east + 10)):
+        (tmp_path / name).mkdir()
+        netcdf(tmp_path / name / "a.nc", times, longitudes=longitudes)
+    trained, other = module(tmp_path / "east"), module(tmp_path / "west")
+    assert other.series.grid.longitudes[0] == -180
+    other.follow(trained.spec)
+    assert other.series.grid == trained.series.grid
+    for split in ("train", "test"):
+        one, same = trained.dataset(split)[(0, 0)], other.dataset(split)[(0, 0)]
+        np.testing.assert_allclose(one.fields, same.fields, rtol=1e-6)
+    np.testing.assert_allclose(trained.statistics.climatology, other.statistics.climatology, rtol=1e-5)
+    assert "another order than what the network was trained on" in caplog.text
+    own, theirs = (trained.build_inputs([tmp_path / name / "a.nc"])[(0, 0)] for name in ("east", "west"))
+    np.testing.assert_allclose(own.fields, theirs.fields, rtol=1e-6)
+    with pytest.raises(DataError, match=r"shifted.*longitudes 10 to 325, and that of what the network was trained on"):
+        trained.build_inputs([tmp_path / "shifted" / "a.nc"])
