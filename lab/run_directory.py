@@ -212,6 +212,7 @@ class RunDirectory:
             self._say_damaged(self.file, self.damage)
         self.before, self._begun = self.state, True
         config_before = config_file.read_text("utf-8", "replace") if config_file.is_file() else ""
+        self.record.pop(REFUSED, None)  # of a job whose parent was killed
         self._former = config_before, dict(self.record)
         write_text(config_file, yaml.safe_dump(dict(config), sort_keys=False))
         commit, diff = git_output("rev-parse", "HEAD"), git_output("diff", "HEAD")

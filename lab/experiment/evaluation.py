@@ -13,6 +13,7 @@ from typing import Any
 
 from lab.callbacks.media import ShownSamples
 from lab.callbacks.pictures import Pictures
+from lab.checkpoint.format import CheckpointReader
 from lab.data.datamodule import DataModule
 from lab.data.presence import describe_presence
 from lab.experiment.assembly import build_data, give_plan, load_plan, load_task, prepare
@@ -27,10 +28,14 @@ from lab.run_directory import stage_folder
 from lab.run_progress import beat_at_start
 from lab.strategies import collectives
 from lab.structures import Table
-from lab.system.files import write_text
+from lab.system.files import is_checkpoint, write_text
 from lab.system.provenance import describe_versions, now
 from lab.system.ranks import Place
 from lab.training.spec import task_spec
+from lab.training.task import Task
+
+_AVERAGE = "average/"
+"""With which the names of averaged weights begin in a checkpoint."""
 
 SPLITS = {"validate": "val", "test": "test"}
 """The split that each measuring stage evaluates."""
@@ -99,19 +104,34 @@ def evaluate(config: dict[str, Any], home: Path, place: Place | None = None, dat
         return
     presence = describe_presence(data, (SPLITS[config["stage"]],))
     if place.rank == 0:
-        print_notes(presence)
+        print_notes([*presence, *_of_weights(config["ckpt"], task)])
     shown = num_shown(config) if place.rank == 0 else 0
     result = run_stage(config["stage"], replace(subject, config=config), folder, shown)
     if place.rank == 0:
-        _write_result(config, result, folder)
+        _write_result(config, result, folder, task.weights_kind)
         log_stage(config, home, folder, result, task.trained_steps)
 
 
-def _write_result(config: Mapping[str, Any], result: StageResult, folder: Path) -> None:
+def _of_weights(ckpt: str | None, task: Task) -> list[str]:
+    """Return a note if a checkpoint's training was measured by other weights than those that are loaded of it."""
+    if (
+        not ckpt
+        or not is_checkpoint(ckpt)
+        or task.weights_kind != "raw"
+        or not CheckpointReader(Path(ckpt)).names(_AVERAGE)
+    ):
+        return []
+    return [
+        f"{ckpt} holds averaged weights too, by which its training was measured, as best.ckpt is; these are the others"
+    ]
+
+
+def _write_result(config: Mapping[str, Any], result: StageResult, folder: Path, weights: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     record = {
         "time": now(),
         "ckpt": config["ckpt"],
+        "weights": weights,
         "result": with_nulls(result.metrics),
         "protocol": result.protocol,
         "lower_is_better": result.lower_is_better,

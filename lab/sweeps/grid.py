@@ -26,7 +26,7 @@ def expand(overrides: list[str], user_dirs: Sequence[str] = ()) -> list[list[str
     from lab.config.refusals import unreadable
     from lab.config.spelling import spelled
 
-    choices: list[list[str]] = []
+    choices: list[tuple[str, list[str], bool]] = []
     try:
         for override in parse_overrides(spelled(overrides)):
             key, value = override.get_key_element(), override.value()
@@ -42,9 +42,15 @@ def expand(overrides: list[str], user_dirs: Sequence[str] = ()) -> list[list[str
                 )
             if values == []:
                 raise ConfigError(f"{override.input_line}: it stands for no value; give one or more, a,b,c")
-            choices.append([override.input_line or ""] if values is None else [f"{key}={value}" for value in values])
+            found = [override.input_line or ""] if values is None else [f"{key}={value}" for value in values]
+            choices.append((key, found, values is not None))
     except OverrideParseException as error:
         raise ConfigError(unreadable(error)) from None
     except HydraException as error:
         raise ConfigError(" ".join(str(error).split())) from None
-    return [list(words) for words in itertools.product(*choices)]
+    # Of a key that is given once and as a list behind it the list counts: in no job the first word means anything.
+    replaced = [
+        any(key == later and swept for later, _, swept in choices[place:]) for place, (key, _, _) in enumerate(choices)
+    ]
+    kept = [words for (_, words, swept), gone in zip(choices, replaced, strict=True) if swept or not gone]
+    return [list(words) for words in itertools.product(*kept)]

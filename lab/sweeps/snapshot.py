@@ -76,8 +76,8 @@ class Snapshot:
 class Observer:
     """Takes snapshots of a sweep; it remembers what does not change.
 
-    It reads these entries of the ledger: ``total``, ``workers``, ``paused`` and ``objectives`` (of a search, each with
-    its ``metric``).
+    It reads these entries of the ledger: ``command``, ``total``, ``workers``, ``paused`` and ``objectives`` (of a
+    search, each with its ``metric``).
 
     Args:
         ledger: the ledger.
@@ -123,6 +123,9 @@ class Observer:
         """Find the words that all jobs share, if their number has changed."""
         if known != self._known:
             self._shared, self._known = shared_words(job.words for job in self.ledger.jobs()), known
+            if known == 1:  # of a search: what was typed is not what the search has chosen
+                (only,) = self.ledger.jobs()
+                self._shared = frozenset(only.words).intersection(str(self.ledger.get("command", "")).split())
 
     def _running(self, job: JobRow, total: int | None, given: Mapping[int, Progress] | None) -> RunningJob:
         attempts = self.ledger.attempts(job.number)

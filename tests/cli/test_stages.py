@@ -178,6 +178,17 @@ def test_unusable_inputs_and_checkpoints_are_one_line(runs: Runs, fitted: Path, 
     )
 
 
+def test_weights_beside_averaged_ones_are_named(runs: Runs, tmp_path: Path) -> None:
+    """The last checkpoint of a training with an average: its weights are not what the training was measured by."""
+    run = runs.fit("callbacks=ema", "callbacks.ema.decay=0.9", "trainer.max_steps=2", folder=tmp_path)
+    for name, kind in (("last", "raw"), ("best", "averaged")):
+        command = runs.run("stage=validate", f"ckpt={run / 'checkpoints' / name}.ckpt", folder=tmp_path)
+        assert command.code == 0, command.err
+        assert ("holds averaged weights too" in command.out) == (kind == "raw")
+        (result,) = run.glob(f"validate-{name}*/result.json")
+        assert json.loads(result.read_text())["weights"] == kind
+
+
 def test_fit_takes_weights_alone_from_a_checkpoint(runs: Runs, fitted: Path, tmp_path: Path) -> None:
     best = fitted / "checkpoints" / "best.ckpt"
     run = runs.fit(f"ckpt={best}", "optimizer.lr=0", "optimizer.weight_decay=0", "trainer.max_steps=3", folder=tmp_path)

@@ -287,3 +287,12 @@ def test_jobs_that_are_added_later_get_what_all_jobs_share() -> None:
         read_setup(["sweeper=random"], []).sweeper, ["seed=3", "optimizer.lr=interval(1e-4,1e-2)"]
     )
     assert sweeping._shared(search) == ["seed=3"]  # and no interval
+
+
+def test_a_list_takes_the_place_of_a_value_given_before() -> None:
+    """As typed by who adds it to the last command; a value behind a list counts for all jobs, as Hydra has it."""
+    assert expand(["seed=0", "optimizer.lr=1", "seed=0,1"]) == [
+        ["optimizer.lr=1", "seed=0"],
+        ["optimizer.lr=1", "seed=1"],
+    ]
+    assert expand(["seed=0,1", "seed=7"]) == [["seed=0", "seed=7"], ["seed=1", "seed=7"]]

@@ -195,6 +195,8 @@ def test_a_label_has_the_words_that_differ(tmp_path: Path) -> None:
     ledger = many_jobs(tmp_path / "sweep", jobs=1, running=0)
     observer = Observer(ledger)
     assert observer.label(ledger.job(1), 9).words == "model=detr_tiny optimizer.lr=0e-3"  # nothing to compare with
+    ledger.set(command="python run.py -m model=detr_tiny sweeper=random 'optimizer.lr=interval(0,1)'")
+    assert Observer(ledger).label(ledger.job(1), 9).words == "optimizer.lr=0e-3"  # what was typed is not chosen
     ledger.add([(["model=detr_tiny", "optimizer.lr=1"], "run", {})])
     assert observer.label(ledger.job(1), 9).words == "optimizer.lr=0e-3"
     assert observer.label(ledger.job(2), 9).place == "2/9"

@@ -210,9 +210,9 @@ def check_classes_present(counts: Sequence[int], names: Sequence[str], source: s
     """
     empty = [name for name, count in zip(names, counts, strict=True) if not count]
     if len(names) - len(empty) < 2:
-        (only,) = (name for name in names if name not in empty)
+        only = ", ".join(repr(name) for name in names if name not in empty)
         raise DataError(
-            f"{source}: all images that can be read are of one class, {only!r}: there is nothing to tell apart"
+            f"{source}: all images that can be read are of one class, {only}: there is nothing to tell apart"
         )
     if empty:
         more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""

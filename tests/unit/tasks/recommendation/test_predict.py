@@ -16,7 +16,7 @@ import torch
 import lab
 from lab.callbacks.run_state import RunState
 from lab.data.datamodule import DataModule
-from lab.errors import CheckpointError, DataError
+from lab.errors import CheckpointError, ConfigError, DataError
 from lab.structures import RecommendationSpec, SequenceBatch
 from lab.tasks.recommendation.histories import history_batch, known_items
 from lab.tasks.recommendation.predict import RecommendationPredictor, _merge, _Part, _schema
@@ -176,6 +176,8 @@ def test_the_task_predicts_for_one_history_or_several() -> None:
     task = make_task()
     task.train()
     assert task.predict(["i1"], k=2) == by_hand([1], 2)
+    with pytest.raises(ConfigError, match="k=0"):
+        task.predict(["i1"], k=0)
     assert task.predict(np.array([["i1"], ["i1"]]), k=2, batch_size=1) == [by_hand([1], 2)] * 2
     assert len(task.predict(["i1"])) == task.eval_settings["top_k"]
     assert task.training
