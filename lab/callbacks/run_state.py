@@ -153,12 +153,11 @@ class RunState:
 
 def restore_schedule(scheduler: Any, optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
     """Restore where a schedule stands; rates and factors are those of the config, which a resume may have changed."""
-    rates = scheduler.base_lrs
-    scheduler.load_state_dict(saved)
     if isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR):  # all of lab's own
-        scheduler.base_lrs = rates
-        factors = [factor(scheduler.last_epoch) for factor in scheduler.lr_lambdas]
-        scheduler._last_lr = [rate * factor for rate, factor in zip(rates, factors, strict=True)]
+        pairs = zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+        last = [rate * factor(saved["last_epoch"]) for rate, factor in pairs]
+        saved = {**saved, "base_lrs": list(scheduler.base_lrs), "_last_lr": last}
+    scheduler.load_state_dict(saved)
     for group, rate in zip(optimizer.param_groups, scheduler.get_last_lr(), strict=True):
         group["lr"] = rate
 

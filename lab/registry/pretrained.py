@@ -259,11 +259,10 @@ def load_pretrained(
     # Its own values, so that nothing changes: the network's hooks decide which keys it misses and which it knows.
     tried = model.load_state_dict({key: own.get(key, value) for key, value in state.items()}, strict=False)
     missing = tuple(key for key in tried.missing_keys if key not in dropped)
-    for head in heads:  # a file of a network without a head initialises one that has it
-        own_keys = [key for key in own if key.startswith(f"{head}.")]
-        if own_keys and not dropped and not any(key in state for key in own_keys):
-            logger.warning("%s: it has no weights of %s, which stays as it is, to be trained", path, head)
-            missing = tuple(key for key in missing if key not in own_keys)
+    if missing and not dropped and set(missing) == _of_heads(own, heads, missing) and not tried.unexpected_keys:
+        said = ", ".join(head for head in heads if any(key.startswith(f"{head}.") for key in missing))
+        logger.warning("%s: it has no weights of %s, which stays as it is, to be trained", path, said)
+        missing = ()
     report = LoadReport(path, missing, tuple(tried.unexpected_keys), tuple(dropped))
     if strict and (report.missing or (report.unexpected and not allow_unexpected)):
         raise CheckpointError(f"weights do not fit: {report}")
@@ -279,6 +278,12 @@ def load_pretrained(
     if report.missing or report.unexpected:
         logger.log(logging.INFO if strict else logging.WARNING, "weights: %s", report)
     return report
+
+
+def _of_heads(own: Mapping[str, Tensor], heads: Sequence[str], missing: Sequence[str]) -> set[str]:
+    """Return all keys of those heads of which one is missing: a network without them may begin one that has them."""
+    lacking = [head for head in heads if any(key.startswith(f"{head}.") for key in missing)]
+    return {key for key in own if any(key.startswith(f"{head}.") for head in lacking)}
 
 
 def _prepared(

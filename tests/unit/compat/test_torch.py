@@ -366,3 +366,14 @@ def test_fixed_dimensions() -> None:
     assert list(symbols) == ["rows"]
     assert list(fixed) == ["columns"]
     assert fixed["columns"].startswith("fixed at 4")
+
+
+def test_can_pack() -> None:
+    """What it says is what oneDNN does with such a weight here."""
+    assert compat.can_pack(torch.ones(4, 4))
+    half = torch.ones(4, 4, dtype=torch.bfloat16)
+    if compat.can_pack(half):
+        assert compat.onednn_packed_linear(half) is not None
+    else:
+        with pytest.raises(RuntimeError, match="bf16 path needs the cpu support"):
+            compat.onednn_packed_linear(half)
