@@ -24,7 +24,7 @@ from lab.ranges import Count, Options, Pixels, Positive, Seed, Share, Word
 from lab.structures import KeyedDataset
 from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationSpec
 from lab.tasks.classification.data.augmentation import MovesOptions
-from lab.tasks.classification.data.chosen import Chosen, few_labels, long_tail
+from lab.tasks.classification.data.chosen import Chosen, few_labels, long_tail, one_class
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import draw_moves
@@ -211,9 +211,7 @@ class ArraysModule(Preprocessed, Chosen, DataModule):
                 f"{len(wrong)} labels are of no class, the first of image {first}: {int(labels[first])}, and classes "
                 f"go from 0 to {len(names) - 1}"
             )
-        if split == TRAIN and len(np.unique(labels)) < 2:
-            return f"all images are of one class, {names[int(labels[0])]!r}: there is nothing to tell apart"
-        return ""
+        return one_class(np.bincount(labels, minlength=len(names)).tolist(), names) if split == TRAIN else ""
 
     def build(self, split: str) -> ArrayDataset | PartlyLabelled:
         """Return the dataset of a split.

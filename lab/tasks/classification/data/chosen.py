@@ -35,6 +35,33 @@ class Chosen:
     class_balanced: bool = False
 
 
+def one_class(counts: Sequence[int], names: Sequence[str]) -> str:
+    """Return what is wrong if fewer than two classes have images to train on; ``""`` if nothing is."""
+    present = [repr(name) for name, count in zip(names, counts, strict=True) if count]
+    return (
+        "" if len(present) > 1 else f"all images are of one class, {''.join(present)}: there is nothing to tell apart"
+    )
+
+
+def check_classes_present(counts: Sequence[int], names: Sequence[str], source: str) -> None:
+    """Say which classes have no image to train on.
+
+    Args:
+        counts: the usable images of each class.
+        names: of the classes.
+        source: for messages.
+
+    Raises:
+        DataError: only one class has images.
+    """
+    if problem := one_class(counts, names):
+        raise DataError(f"{source}: {problem}")
+    if empty := [name for name, count in zip(names, counts, strict=True) if not count]:
+        more = f" and {len(empty) - _MAX_NAMES} more" if len(empty) > _MAX_NAMES else ""
+        listed = ", ".join(empty[:_MAX_NAMES])
+        tell_once(f"{source}: no image to train on of {len(empty)} of {len(names)} classes: {listed}{more}")
+
+
 def balanced_weights(labels: npt.NDArray[np.int64]) -> list[float]:
     """Return the chance of each image under which all classes are equally frequent."""
     counts = np.bincount(labels)

@@ -15,7 +15,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lab.data.images.annotations import tell_once
 from lab.data.images.dataset import ImageDataset, Reading
 from lab.data.images.module import ImagesModule
 from lab.data.images.opening import ImageSource
@@ -23,12 +22,12 @@ from lab.data.images.pixels import as_pixels
 from lab.data.images.store import ImageStore
 from lab.data.parts import Part
 from lab.data.presence import ClassCounts
-from lab.errors import ConfigError, DataError
+from lab.errors import ConfigError
 from lab.ranges import Count, Ge, Gt, Le, Len, Options, Pixels, Positive, Probability
 from lab.structures import KeyedDataset
 from lab.structures.classification import ClassificationBatch, ClassificationSample, ClassificationSpec
 from lab.tasks.classification.data.augmentation import AugmentationOptions, MovesOptions, moves_of
-from lab.tasks.classification.data.chosen import Chosen, few_labels, long_tail
+from lab.tasks.classification.data.chosen import Chosen, check_classes_present, few_labels, long_tail
 from lab.tasks.classification.data.collate import collate_classification
 from lab.tasks.classification.data.files import ClassificationFolder
 from lab.tasks.classification.data.moves import draw_moves
@@ -195,30 +194,6 @@ class LabelledImages(ImageDataset[ClassificationSample, Any]):
         drawn = None if options is None else options.draw(pixels.shape[1:], generator)
         size = (row["height"], row["width"])
         return ClassificationSample(pixels, row["labels"][0], row["image_id"], size, moves, drawn)
-
-
-def check_classes_present(counts: Sequence[int], names: Sequence[str], source: str) -> None:
-    """Say which classes have no image to train on.
-
-    Args:
-        counts: the usable images of each class.
-        names: of the classes.
-        source: for messages.
-
-    Raises:
-        DataError: only one class has images.
-    """
-    empty = [name for name, count in zip(names, counts, strict=True) if not count]
-    if len(names) - len(empty) < 2:
-        only = ", ".join(repr(name) for name in names if name not in empty)
-        raise DataError(
-            f"{source}: all images that can be read are of one class, {only}: there is nothing to tell apart"
-        )
-    if empty:
-        more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
-        tell_once(
-            f"{source}: no image to train on of {len(empty)} of {len(names)} classes: {', '.join(empty[:5])}{more}"
-        )
 
 
 @dataclass(eq=False)
